@@ -86,7 +86,7 @@ class KeySet:
     async def _load(self) -> None:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT):
-                answer = await self._http.counted_call("read keys", "GET", self._url, through_circuit=True)
+                answer = await self._http.counted_call("read keys", "GET", self._url)
         except (ProviderError, TimeoutError) as error:
             log.warning("clerk_keys_not_fetched", reason=str(error) or "no answer in time")
             return
