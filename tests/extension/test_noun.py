@@ -235,11 +235,13 @@ def run_program(environment: dict[str, str], *arguments: str, **more: str) -> su
     return subprocess.run(program, env=environment | more, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 async def test_its_command_is_one_file(system: System) -> None:
     assert "Say how many parcels there are." in run_program(system.environment, "--help").stdout
     assert run_program(system.environment, "parcels").stdout == "There are no parcels here.\n"
 
 
+@pytest.mark.slow
 async def test_a_provider_whose_events_no_noun_understands_is_refused_at_start_up(system: System) -> None:
     for command in (["serve", "--port", str(free_port())], ["worker"]):
         refused = run_program(system.environment, *command, TOY_WITHOUT="core resolvers")

@@ -144,6 +144,7 @@ async def attempts(system: System, message: str) -> list[tuple[Any, ...]]:
     return [(one["integration"]["kind"], one["outcome"]) for one in found]
 
 
+@pytest.mark.slow
 async def test_after_a_switch_the_former_provider_is_still_heard_and_asked(system: System) -> None:
     reported, lost, later = new_phone(), new_phone(), new_phone()
     await system.control.plan_webhooks("twilio", automatic=False)
