@@ -14,14 +14,14 @@ from api.queue import WakeUps
 from core.access.api_key_lookup import ApiKeyVerifier
 from core.access.sessions import DevelopmentTokens
 from core.database import Database, make_engine
-from core.errors import AppError
+from core.errors import AppError, BrokenContribution
 from core.live.change_feed import ChangeFeeds
 from core.live.shared_values import SharedValues
 from core.messages.accept import Outbox
 from core.messages.claim import Timing
 from core.messages.validation import ChannelService
 from core.messages.worker import timing_of
-from core.nouns import BrokenContribution, Installation
+from core.nouns import Installation
 from core.operations.dashboard import DashboardReader
 from core.operations.health import HealthReader, IntegrationView
 from core.ports import Channel, Connected, IdentityVerifier, IntegrationContext, Mode

@@ -11,8 +11,9 @@ from types import MappingProxyType
 import core
 from core.counters import Counters
 from core.dead_letters.subjects import Subjects
+from core.errors import BrokenContribution
 from core.inbox.events import EventTypes
-from core.nouns import BrokenContribution, Noun, PersonalData
+from core.nouns import Noun, PersonalData
 
 
 @cache

@@ -28,8 +28,9 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from core.database import Database, metadata
+from core.errors import BrokenContribution
 from core.live.event_log import TransactionId
-from core.nouns import BrokenContribution, Counter
+from core.nouns import Counter
 
 MINUTES_KEPT = timedelta(days=8)
 """For how long, and until the end of a day in UTC, minutes are kept; days are kept for ever."""

@@ -349,3 +349,7 @@ def is_cancelling(error: BaseException) -> bool:
     """Whether an error cancels the present task, not only something that the task waited for."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
+
+
+class BrokenContribution(Exception):
+    """Contributions that do not fit together; the text names them. The process does not start."""

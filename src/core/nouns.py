@@ -24,11 +24,6 @@ from core.pubsub import Change, Hub
 from core.sealing import Sealer
 from core.settings import CoreSettings
 
-
-class BrokenContribution(Exception):
-    """Contributions that do not fit together; the text names them. The process does not start."""
-
-
 Service = TypeVar("Service")
 Event = TypeVar("Event", bound=ProviderEvent)
 

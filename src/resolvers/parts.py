@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import resolvers
-from core.nouns import BrokenContribution
+from core.errors import BrokenContribution
 from resolvers.context import Info
 from resolvers.fields import Node
 

@@ -12,7 +12,7 @@ from strawberry.types import get_object_definition
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
-from core.nouns import BrokenContribution
+from core.errors import BrokenContribution
 from resolvers.audit import audit_mutations
 from resolvers.building import build_by_plan
 from resolvers.errors import (

@@ -9,12 +9,15 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import core
+import integrations
 from api.nouns import all_nouns, contributions
 from core.database import metadata
+from core.errors import BrokenContribution
 from core.inbox.events import UnknownEvent
-from core.nouns import BrokenContribution, Counter, EventOutcomes, EventType, InboxEvent, Noun, Owner, Subject
+from core.nouns import Counter, EventOutcomes, EventType, InboxEvent, Noun, Owner
 from core.ports import OtherEvent, ProviderEvent, StatusReport
 from core.sealing import Sealer
+from integrations.registry import all_integrations
 from tests.contributed import EVENT_TYPES
 
 
@@ -88,4 +91,30 @@ def test_a_folder_whose_noun_is_not_its_own_is_refused(
 def test_the_kind_of_a_subject_is_contributed_with_its_work() -> None:
     kinds = {one.kind: one.work for noun in all_nouns().values() for one in noun.subjects}
     assert kinds["Message"] == "message.send"
-    assert all(isinstance(one, Subject) for noun in all_nouns().values() for one in noun.subjects)
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ("name='other', connect=connect", "the card in integrations/NAME has the name other"),
+        ("name='NAME', connect=connect", "the settings in integrations/NAME must define base_addresses"),
+    ],
+    ids=["name", "addresses"],
+)
+def test_a_card_that_is_not_complete_is_refused_by_name(
+    card: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"broken{len(card)}"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text(
+        "from core.ports import Integration\nfrom core.settings import IntegrationSettings\n"
+        "def connect(settings, context): raise NotImplementedError\n"
+        f"INTEGRATION = Integration({card.replace('NAME', name)}, title='x', docs='x', settings=IntegrationSettings)\n"
+    )
+    monkeypatch.setattr(integrations, "__path__", [*integrations.__path__, str(tmp_path)])
+    all_integrations.cache_clear()
+    try:
+        with pytest.raises(BrokenContribution, match=words.replace("NAME", name)):
+            all_integrations()
+    finally:
+        all_integrations.cache_clear()

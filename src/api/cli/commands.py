@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import rich_click as click
 from click.exceptions import Exit as ClickExit
 
-from api.cli.terminal import Failure
+from api.cli.terminal import Exit, Failure
+from core.errors import BrokenContribution
 
 _ENTRY_POINTS = "interalpha.cli"
 """The entry-point group in which other packages contribute commands; each names a click command."""
@@ -84,6 +85,9 @@ class CommandGroup(click.RichGroup):
         except Failure as failure:
             click.echo(f"✗ {failure}", err=True)
             ctx.exit(failure.status)
+        except BrokenContribution as error:
+            click.echo(f"✗ The code of this installation does not fit together: {error}.", err=True)
+            ctx.exit(Exit.FAILED)
 
     def _own(self) -> Mapping[str, Deferred]:
         return _declared(self._package, tuple(import_module(self._package).__path__))

@@ -2,8 +2,6 @@
 
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import rich_click as click
 import structlog
@@ -90,21 +88,9 @@ def serve_command(host: str, port: int | None) -> None:
     from api.http.server import run
 
     try:
-        with _contributions_fit():
-            run(configuration, host=host, port=chosen)
+        run(configuration, host=host, port=chosen)
     except KeyboardInterrupt:
         return  # uvicorn hands Ctrl-C on once it has ended in order
-
-
-@contextmanager
-def _contributions_fit() -> Iterator[None]:
-    """Report folders of code that do not fit together without a traceback."""
-    from core.nouns import BrokenContribution
-
-    try:
-        yield
-    except BrokenContribution as error:
-        raise Failure(f"The code of this installation does not fit together: {error}.") from None
 
 
 # `interalpha worker`: delivers messages and applies webhooks, as in production.
@@ -120,8 +106,7 @@ def worker_command() -> None:
     # Here, because it takes seconds: a refusal should come at once.
     from api.worker.process import run
 
-    with _contributions_fit():
-        run(configuration)
+    run(configuration)
 
 
 # `interalpha simulators`: runs only the simulators.

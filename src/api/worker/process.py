@@ -24,9 +24,9 @@ from api.worker.loops import Worker, build_worker
 from core import liveness
 from core.access.directory import register_senders
 from core.counters import roll_up
-from core.errors import AppError
+from core.errors import AppError, BrokenContribution
 from core.log_throttle import ThrottledLog
-from core.nouns import BrokenContribution, CronJob
+from core.nouns import CronJob
 from core.store_faults import database_fault
 
 log = structlog.get_logger(__name__)

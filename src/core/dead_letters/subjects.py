@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from core.nouns import BrokenContribution, Subject
+from core.errors import BrokenContribution
+from core.nouns import Subject
 
 
 class Subjects:

@@ -102,8 +102,9 @@ async def _apply(
 
 async def _close(connection: AsyncConnection, sealer: Sealer, outcomes: EventOutcomes) -> None:
     await mark_processed(connection, outcomes.processed)
-    await forget_webhooks(connection, sealer, await inbox_rows(connection, outcomes.forgotten))
     await mark_ignored(connection, outcomes.ignored, "nothing here acts on this event")
+    # Only what is closed can be erased.
+    await forget_webhooks(connection, sealer, await inbox_rows(connection, outcomes.forgotten))
     ours = [place for place in outcomes.unknown if place in outcomes.names_ours]
     others = [place for place in outcomes.unknown if place not in outcomes.names_ours]
     await defer_unknown(connection, ours, names_ours=True)

@@ -6,16 +6,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core.nouns import (
-    BrokenContribution,
-    EventAddress,
-    EventHandler,
-    EventOutcomes,
-    EventType,
-    InboxEvent,
-    Owner,
-    SubjectKey,
-)
+from core.errors import BrokenContribution
+from core.nouns import EventAddress, EventHandler, EventOutcomes, EventType, InboxEvent, Owner, SubjectKey
 from core.ports import OtherEvent, ProviderEvent, Reference
 from core.ports.sending import MESSAGE
 from core.sealing import Sealer
