@@ -5,7 +5,7 @@ Its loops work from PostgreSQL alone; SAQ brings wake-ups, so that nothing waits
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -45,14 +45,23 @@ class _QuietWorker(SaqWorker[Any]):
 
 
 class _Jobs:
-    """Logs jobs that fail, which SAQ's own log would with their arguments and is therefore silenced."""
+    """Logs jobs that fail, which SAQ's own log would with their arguments and is therefore silenced.
 
-    def __init__(self) -> None:
+    `known` are the names of the jobs of this version. During a rolling deploy another version may schedule others: a
+    worker of that version does them at their next time.
+    """
+
+    def __init__(self, known: Collection[str]) -> None:
+        self._known = frozenset(known)
         self._troubles = ThrottledLog()
 
     async def tell(self, context: Any) -> None:
         job, error = context["job"].function, context.get("exception")
         if error is None:
+            return
+        if job not in self._known:
+            reason = "another version scheduled it; a worker of that version does it at its next time"
+            self._troubles.failed("job_not_known", job, level="warning", job=job, reason=reason)
             return
         fault = database_fault(error)
         kind = f"{fault.code if fault else type(error).__name__} in {job}"
@@ -118,13 +127,14 @@ async def _run(worker: Worker, stop: asyncio.Event) -> None:
     # Taking jobs blocks for seconds on a connection; no other command should wait behind that.
     blocking = app.open_redis()
     jobs, earlier_jobs = _saq_jobs(worker)
+    known = [JOB, *(name for name, _ in earlier_jobs), *(job.function.__qualname__ for job in jobs)]
     saq = _QuietWorker(
         BackoffQueue(blocking, name=QUEUE),
         [(JOB, worker.wake), *earlier_jobs],
         cron_jobs=jobs,
         concurrency=2,
         dequeue_timeout=5,
-        after_process=_Jobs().tell,
+        after_process=_Jobs(known).tell,
         timers=PartialTimersDict(sweep=15, schedule=5, abort=5, worker_info=10),
     )
     tasks = [*_loops(worker), asyncio.create_task(saq.start())]
